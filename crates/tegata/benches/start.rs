@@ -10,12 +10,13 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use tegata_engines::process::free_ports;
 use tegata_rounds::{Effort, Table, Unit, timed};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata");
@@ -58,7 +59,7 @@ struct Demo {
 impl Demo {
     /// Starts it, and answers when a service has answered through its gateway.
     fn start(data: &Path) -> Self {
-        let base = free_ports();
+        let base = free_ports(33);
         let process = Command::new(PROGRAM)
             .args(["demo", "--port-base", &base.to_string(), "--data-dir"])
             .arg(data)
@@ -95,16 +96,5 @@ impl Demo {
     fn stop(mut self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
         assert!(self.process.wait().unwrap().success());
-    }
-}
-
-/// The first of enough ports that nobody has now.
-fn free_ports() -> u16 {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    loop {
-        let base = bind(0).unwrap().local_addr().unwrap().port();
-        if (0..=32).all(|offset| base.checked_add(offset).is_some_and(|port| bind(port).is_ok())) {
-            return base;
-        }
     }
 }

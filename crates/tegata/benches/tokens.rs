@@ -16,7 +16,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
@@ -35,7 +35,11 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tegata_engines::{RedisServer, process::program, tools};
+use tegata_engines::{
+    RedisServer,
+    process::{free_ports, program},
+    tools,
+};
 use tegata_rounds::{Effort, Table, Unit, timed};
 use tempfile::TempDir;
 
@@ -319,10 +323,7 @@ impl Tegata {
             command
         };
         assert!(run(&["init"]).stdout(Stdio::null()).status().unwrap().success());
-        // A port that nobody has now; whoever takes it meanwhile makes the start fail, loudly.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = free_ports(1);
         let text = configuration(port, algorithm, more);
         fs::write(directory.path().join("tegata.toml"), text).unwrap();
         let mut process = run(&["serve"]).stderr(Stdio::piped()).spawn().unwrap();

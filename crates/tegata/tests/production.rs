@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, Command, Stdio},
     sync::Arc,
 };
@@ -14,6 +14,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
+use tegata_engines::process::free_ports;
 use tempfile::TempDir;
 
 const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../gateway/tests/gateway/tls");
@@ -36,11 +37,8 @@ impl Server {
             command
         };
         assert!(run(&["init"]).stdout(Stdio::null()).status().unwrap().success());
-        // Ports that nobody has now; whoever takes one meanwhile makes the start fail, loudly.
-        let free: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<_> = free.iter().map(|it| it.local_addr().unwrap().port()).collect();
-        drop(free);
-        let (public, gateway) = (ports[0], ports[1]);
+        let public = free_ports(2);
+        let gateway = public + 1;
         let tls = "{ certificate_file = \"certificate.pem\", key_file = \"key.pem\" }";
         for name in ["certificate.pem", "key.pem"] {
             let from = format!("{CERTIFICATES}/{name}");

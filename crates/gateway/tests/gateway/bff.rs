@@ -24,7 +24,7 @@ use crate::{
     decisions,
     dpop::Holder,
     identity::Sessions,
-    world::{Answer, Plan, World, get, request},
+    world::{Answer, Plan, World, get, request, vacant},
 };
 
 type Said = Option<Vec<u8>>;
@@ -432,7 +432,7 @@ fn what_all_parts_hold_together_is_bounded() {
 #[test]
 fn one_that_cannot_be_reached_and_one_that_is_nowhere_are_shown() {
     let users = Service::of(USER);
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = vacant();
     let mut plan = plan(users.address, users.address, free);
     plan.bffs = json!([home(json!({"part": [
         part("user", "/users/me", &["id"]),

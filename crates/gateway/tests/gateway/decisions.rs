@@ -13,7 +13,7 @@ use tegata_token::{Algorithm, SigningKey, VerifyingKey};
 
 use crate::{
     echo,
-    world::{Plan, World, get, request},
+    world::{Plan, World, get, request, vacant},
 };
 
 pub(crate) fn open(directory: &Path, mode: Mode, key: &Arc<SigningKey>) -> DecisionLog {
@@ -111,7 +111,7 @@ fn what_passed_was_allowed_whatever_became_of_it() {
         let directory = tempfile::tempdir().unwrap();
         let key = Arc::new(SigningKey::generate(Algorithm::EdDsa).unwrap());
         let log = open(directory.path(), mode, &key);
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = vacant();
         let mut plan = Plan::with(echo::start());
         plan.services.push(("gone".into(), vec![free]));
         plan.routes = json!([

@@ -33,7 +33,7 @@ use crate::{
     dpop::Holder,
     echo,
     identity::Sessions,
-    world::{EPOCH, ISSUER, Plan, World, get, request},
+    world::{EPOCH, ISSUER, Plan, World, get, request, vacant},
 };
 
 /// Whatever stores say, once they are back.
@@ -162,7 +162,7 @@ impl Stage {
             "fickle".into(),
             vec![fickle(TcpListener::bind("127.0.0.1:0").unwrap(), &mended)],
         ));
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let closed = vacant();
         plan.services.push(("closed".into(), vec![closed]));
         let few =
             json!({"schema": SCHEMA, "upstream_path": "/gql", "cost": 60, "cost_limit": "60/m"});

@@ -16,7 +16,7 @@ use tegata_mesh::DeclaredService;
 
 use crate::{
     echo,
-    world::{Answer, Client, Plan, World, get, is_timeout, request},
+    world::{Answer, Client, Plan, World, get, is_timeout, request, vacant},
 };
 
 /// A service that answers each connection with what `answer` makes of its number, request by
@@ -266,7 +266,7 @@ fn attempts_to_sign_in_are_limited_more() {
 
 #[test]
 fn a_service_that_cannot_be_reached_is_named() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = vacant();
     let world = Plan::with(free).start();
     let answer = world.ask(&get("/public/x", &[]));
     assert_eq!((answer.status, answer.problem().as_str()), (502, "service_unreachable"));
@@ -276,7 +276,7 @@ fn a_service_that_cannot_be_reached_is_named() {
 #[test]
 fn requests_go_to_all_addresses_in_turn_and_past_those_that_are_down() {
     let mut plan = Plan::with(echo::start());
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = vacant();
     let (one, two) = (scripted(|_, _| ok("one")), scripted(|_, _| ok("two")));
     plan.services = vec![("echo".into(), vec![one, free, two])];
     let world = plan.start();
@@ -441,7 +441,7 @@ fn scripts_of_listed_origins_may_call() {
 
 #[test]
 fn scripts_of_listed_origins_can_read_why_they_were_refused() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = vacant();
     let mut plan = Plan::with(free);
     plan.config.cors.origins = vec!["https://app.example".into()];
     plan.config.limits.per_address = Some("5/h".parse().unwrap());

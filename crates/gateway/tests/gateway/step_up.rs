@@ -18,7 +18,7 @@ use crate::{
     dpop::Holder,
     echo,
     identity::told,
-    world::{Answer, Plan, World, get},
+    world::{Answer, Plan, World, get, vacant},
 };
 
 const ASKED: &str = r#"error="insufficient_user_authentication", error_description="#;
@@ -156,7 +156,7 @@ fn what_passed_a_moment_ago_grows_old_on_the_same_connection() {
 #[test]
 fn a_new_map_is_asked_by_the_next_request_and_nothing_refused_reaches_a_service() {
     // Nobody listens where the service is said to be: what is let pass comes to nothing.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = vacant();
     let mut plan = Plan::with(free);
     plan.routes = json!([{"path": "/echo", "service": "echo"}]);
     let open = plan.map();

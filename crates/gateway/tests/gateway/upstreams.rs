@@ -15,7 +15,7 @@ use std::{
 use serde_json::{Value, json};
 use tegata_mesh::DeclaredService;
 
-use crate::world::{Plan, World, get, request};
+use crate::world::{Plan, World, get, request, vacant};
 
 /// A service that serves each connection on a thread of its own. `answer` is given the head of each
 /// request; nothing closes the connection.
@@ -283,7 +283,7 @@ fn nothing_that_may_have_had_an_effect_is_sent_twice_to_anybody() {
         }
     }
     // An address that cannot be reached has seen nothing: whatever it is goes to another one.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = vacant();
     let world = orders(&[free, service(|_| ok("there"))], json!({"retry": {"budget": 0}})).start();
     for _ in 0..4 {
         assert_eq!(world.ask(&request("POST", "/orders/x", &[], "")).status, 200);

@@ -14,6 +14,7 @@ use tegata_core::{
     Realm, Records, SeededEntropy, StoreError, Timestamp, TokenId,
     port::{Batch, Page, Pull, Record, Sequenced},
 };
+use tegata_engines::process::free_ports;
 use tegata_gateway::{
     Config, DecisionLog, Dpop, Gateway, KeyCheck, Metrics, Parts, References, SessionCheck,
 };
@@ -464,6 +465,11 @@ impl Client {
         });
         (read > 0).then(|| line.trim_end().to_owned())
     }
+}
+
+/// Where nobody listens, and nobody begins to who is given a port by the system.
+pub(crate) fn vacant() -> SocketAddr {
+    ([127, 0, 0, 1], free_ports(1)).into()
 }
 
 /// Whether nothing came, which says nothing about the connection.

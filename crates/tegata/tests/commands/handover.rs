@@ -10,16 +10,14 @@ use std::{
     thread,
 };
 
-use crate::{CONFIGURATION, PATIENCE, Place, Server, get, said, until};
+use tegata_engines::process::free_ports;
 
-/// A port that nobody has at the moment.
-fn free() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+use crate::{CONFIGURATION, PATIENCE, Place, Server, get, said, until};
 
 /// Ports that stay the same, and the time that they take to be let go.
 fn fixed(linger: &str) -> (String, [u16; 3]) {
-    let ports = [free(), free(), free()];
+    let first = free_ports(3);
+    let ports = [first, first + 1, first + 2];
     let mut text =
         CONFIGURATION.replace("[operations]\n", &format!("[operations]\nlinger = \"{linger}\"\n"));
     for port in ports {
@@ -251,7 +249,7 @@ fn with_sockets(place: &Place, sockets: &[&str], args: &[&str]) -> Command {
 fn sockets_of_systemd_are_taken_over() {
     let place = Place::new();
     let (text, [public, operations, gateway]) = fixed("100ms");
-    let outside = free();
+    let outside = free_ports(1);
     // The gateway is where the unit says, whatever is set.
     place.write("tegata.toml", &text.replace(&format!(":{public}\""), &format!(":{outside}\"")));
     let listen = [format!("--listen=127.0.0.1:{outside}"), format!("--listen=127.0.0.1:{gateway}")];
@@ -303,7 +301,7 @@ fn what_is_not_ours_is_not_taken() {
         assert!(said.lines().last().unwrap().contains(word), "{said}");
     }
     // A socket that is for nothing. It is started by whoever connects.
-    let port = free();
+    let port = free_ports(1);
     let listen = format!("--listen=127.0.0.1:{port}");
     let mut command = with_sockets(&place, &[&listen], &["serve"]);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

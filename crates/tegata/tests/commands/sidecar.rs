@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     os::unix::net::UnixStream,
     process::{Command, Stdio},
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::Value;
 use tegata_core::Node;
+use tegata_engines::process::free_ports;
 
 use crate::{PATIENCE, Place, Server, ask, body, get, listening, until};
 
@@ -38,10 +39,7 @@ impl World {
     fn start() -> Self {
         let place = Place::new();
         place.add_user("alice");
-        // Whoever takes the port meanwhile makes the start fail, loudly.
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let public = free.local_addr().unwrap().port();
-        drop(free);
+        let public = free_ports(1);
         place.write("orders.secret", "a secret of some length 0123456789\n");
         place.write(
             "tegata.toml",

@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use super::{
     browser::{AGENT, Browser},
@@ -353,18 +353,16 @@ fn echoed(answer: &Answer) -> Option<Lines> {
 /// stands in its lineage only where that was in a second before, and where the first was no session.
 fn claims(token: &str) -> String {
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap_or_default()).unwrap();
-    let mut claims: Map<String, Value> = serde_json::from_slice(&payload).unwrap();
-    let mut lineage = match claims.remove("lineage") {
-        Some(Value::Object(lineage)) => lineage,
-        _ => Map::new(),
-    };
+    let mut claims: BTreeMap<String, Value> = serde_json::from_slice(&payload).unwrap();
+    let lineage = claims.remove("lineage").unwrap_or_default();
+    let mut lineage: BTreeMap<String, Value> = serde_json::from_value(lineage).unwrap_or_default();
     let first = lineage.remove("iat").or_else(|| claims.remove("iat"));
     if !lineage.contains_key("began") {
         claims.insert("first_issued".to_owned(), first.unwrap());
     }
-    claims.insert("lineage".to_owned(), lineage.into());
+    claims.insert("lineage".to_owned(), json!(lineage));
     for own in ["jti", "iat", "exp"] {
         claims.remove(own);
     }
-    Value::Object(claims).to_string().replace(',', ";")
+    json!(claims).to_string().replace(',', ";")
 }

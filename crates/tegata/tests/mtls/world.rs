@@ -22,6 +22,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use tegata_core::Node;
+use tegata_engines::process::free_ports;
 use tegata_token::Jwk;
 use tempfile::TempDir;
 
@@ -98,11 +99,8 @@ impl Server {
             command
         };
         assert!(run(&["init"]).stdout(Stdio::null()).status().unwrap().success());
-        // Ports that nobody has now; whoever takes one meanwhile makes the start fail, loudly.
-        let free: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<_> = free.iter().map(|it| it.local_addr().unwrap().port()).collect();
-        drop(free);
-        let (public, mtls, gateway) = (ports[0], ports[1], ports[2]);
+        let public = free_ports(3);
+        let (mtls, gateway) = (public + 1, public + 2);
         let ours = authority("ours");
         let own = rcgen::KeyPair::generate().unwrap();
         let mut params = named("server", "localhost");

@@ -36,7 +36,7 @@ use crate::{
 /// How many ask at a time while capacity is measured.
 const CLOSED: usize = 32;
 /// How many connections there are at most while more comes.
-const OPEN: usize = 400;
+const OPEN: usize = 1600;
 /// How much more comes.
 const TIMES: u32 = 3;
 /// How much of that must have been sent for it to be shown at all.
