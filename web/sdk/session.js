@@ -296,8 +296,8 @@ export const createSession = (options = {}) => {
     // It may have been overtaken by an answer that replaced its cookie meanwhile.
     if (answer.status === 401 && hoped && mine === era) answer = await ask();
     const { status, body } = answer;
-    // Where it was not even made, for want of a CSRF token, its name is still of use.
-    const over = status === 200 || body.error === 'invalid_grant';
+    // Where it was not even made, for want of a CSRF token, its name is still of use; to who has signed out it is not.
+    const over = status === 200 || body.error === 'invalid_grant' || (mine !== era && !isIn);
     if (over && shelf.read(ATTEMPT) === name) shelf.drop(ATTEMPT);
     // Another tab has told of a newer session meanwhile: what this answer says is of an older one.
     if (token !== worn || mine !== era) return;
@@ -356,7 +356,10 @@ export const createSession = (options = {}) => {
     const path = '/api/auth/logout' + (everywhere ? '?everywhere=true' : '');
     const { status } = await closed(change(path));
     csrf = '';
-    return status === 204 || status === 401;
+    const told = status === 204 || status === 401;
+    // A refresh whose answer was lost is not made again.
+    if (told) shelf.drop(ATTEMPT);
+    return told;
   };
 
   /**

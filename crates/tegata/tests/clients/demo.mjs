@@ -18,8 +18,9 @@ assert(globalThis.crypto, 'this needs node 20 or later')
 const LONGEST = 120_000
 const seen = []
 setTimeout(async () => {
-  const told = await Promise.race([Promise.all(seen.map(it => it())), new Promise(resolve => { setTimeout(resolve, 5_000) })])
-  throw new Error(['this takes too long', ...(told ?? ['and nothing is to be seen'])].join('\n'))
+  const late = () => new Promise(resolve => { setTimeout(resolve, 5_000, 'and nothing is to be seen') })
+  const told = await Promise.all(seen.map(it => Promise.race([it(), late()])))
+  throw new Error(['this takes too long', ...told].join('\n'))
 }, LONGEST).unref()
 
 /** Has this tell what is to be seen, should a script take too long. */

@@ -58,7 +58,7 @@ export class DevTools {
   call(method, params = {}, sessionId = undefined) {
     const id = this.#next
     this.#next += 1
-    const answer = new Promise((resolve, reject) => { this.#asked.set(id, { resolve, reject, method }) })
+    const answer = new Promise((resolve, reject) => { this.#asked.set(id, { resolve, reject, method, params }) })
     this.#process.stdio[3].write(`${JSON.stringify({ id, method, params, sessionId })}\0`)
     return answer
   }
@@ -69,6 +69,11 @@ export class DevTools {
     if (error) asked.reject(new Error(`${asked.method}: ${error.message}`))
     else if (asked) asked.resolve(result)
     else [...this.#heard].filter(it => it.method === method && it.sessionId === sessionId).forEach(it => it.heard(params))
+  }
+
+  /** What it has been asked and has not answered, for whoever waits for that in vain. */
+  unanswered() {
+    return [...this.#asked.values()].map(({ method, params }) => `${method}: ${params.expression ?? ''}`)
   }
 
   /** Calls this whenever a page tells of something. */

@@ -118,10 +118,15 @@ await town(async town => {
   await tab.until("localStorage.getItem('tegata.due') && !localStorage.getItem('tegata.rests')")
   await misled.close()
 
-  // Whoever signs out is signed out here whatever the network does; and everywhere as soon as it is back.
+  // Whoever signs out is signed out here whatever the network does; and everywhere as soon as it is back. Nothing is
+  // left of a refresh that was under way.
+  const held = road.holds('/api/auth/refresh')
+  await tab.run("clock.sleep(25 * 60_000); document.dispatchEvent(new Event('visibilitychange')); undefined")
+  const underWay = await held
   road.close(true)
   assert.equal(await tab.run('session.logout()'), false)
   assert.equal(await tab.run('session.user()'), null)
+  underWay('lost')
   road.close(false)
   const live = await town.cookies()
   assert(live.session_id)

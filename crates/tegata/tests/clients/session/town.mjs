@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 
-import { assert, decoded, demo, unique } from '../demo.mjs'
+import { assert, decoded, demo, tellsWhenLate, unique } from '../demo.mjs'
 import { DevTools } from '../devtools.mjs'
 
 export { assert, demo }
@@ -123,7 +123,7 @@ class Road {
     return new Promise(resolve => { this.#lost.push({ path, resolve }) })
   }
 
-  /** Holds the answer to the next request for this path. Answers what lets it go, once it is there. */
+  /** Holds the answer to the next request for this path. Answers what lets it go, once it is there; or loses it, told `lost`. */
   holds(path) {
     return new Promise(resolve => { this.#held.push({ path, resolve }) })
   }
@@ -131,6 +131,11 @@ class Road {
   /** What passed to this path. */
   to(path) {
     return this.passed.filter(it => it.path === path)
+  }
+
+  /** What passed last, for whoever waits for more in vain. */
+  last() {
+    return this.passed.slice(-12).map(({ method, path, status }) => `${method} ${path} ${status ?? 'not answered'}`)
   }
 
   refreshes() {
@@ -163,7 +168,7 @@ class Road {
       return lost.resolve(passing)
     }
     const held = taken(this.#held)
-    if (held) await new Promise(letGo => held.resolve(letGo))
+    if (held && await new Promise(letGo => held.resolve(letGo)) === 'lost') return response.destroy()
     const sent = kept(answer)
     if (this.bare && ['/api/auth/login', '/api/auth/refresh'].includes(path) && answer.statusCode === 200) {
       const { access_token, token_type, ...told } = JSON.parse(passing.body)
@@ -302,6 +307,7 @@ export async function town(tried) {
   const road = new Road()
   const port = await road.open()
   const tools = await DevTools.start(`--host-resolver-rules=MAP localhost:${gateway.port} 127.0.0.1:${port}`)
+  tellsWhenLate(() => ['not answered by the browser:', ...tools.unanswered(), 'what passed last:', ...road.last()].join('\n'))
   try {
     await tried(new Town(tools, road))
   } finally {
@@ -319,6 +325,7 @@ class Town {
   async tab(address = '/test/page', clock = false) {
     const { targetId } = await this.tools.call('Target.createTarget', { url: 'about:blank' })
     const tab = new Tab(this.tools, await this.tools.attach(targetId), targetId)
+    tellsWhenLate(() => tab.run('JSON.stringify([location.href, localStorage])').catch(error => error.message))
     if (clock) await tab.clock()
     return tab.go(address)
   }
