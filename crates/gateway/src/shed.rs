@@ -18,9 +18,9 @@
 //! A part of the places ([`RESERVE`]) is kept for Tegata's own pages, sign-in before all: who cannot sign in
 //! cannot mend anything. `/health` is always answered.
 //!
-//! A refusal comes [`REST`] later than it could. Whoever asks again at once on the same connection would
+//! A refusal comes [`REST`] after it was asked for. Whoever asks again at once on the same connection would
 //! otherwise have the worker do nothing but refuse: so each connection, or stream, does so a hundred times a
-//! second at most.
+//! second at most. What it has waited for its worker counts: nobody who is refused waits twice.
 
 use std::{
     cell::{Cell, RefCell},
@@ -62,8 +62,8 @@ const MEASURED: u64 = 5;
 /// How few requests a worker lets in at least: what one connection of HTTP/2 may ask for at a time, and more.
 /// Where a machine is so slow that these alone take long, a client waits for nothing but its own requests.
 const FLOOR: u32 = 128;
-/// How much later than it could a refusal comes.
-pub(crate) const REST: Duration = Duration::from_millis(10);
+/// How long after it was asked for a refusal comes.
+const REST: Duration = Duration::from_millis(10);
 
 /// Why somebody is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -267,6 +267,8 @@ pub(crate) struct Shed {
     pressure: RefCell<Pressure>,
     measuring: Cell<bool>,
     measured: Cell<u64>,
+    /// The last wait.
+    wait: Cell<Duration>,
 }
 
 /// A request that counts as in flight, until it is dropped or has been long.
@@ -286,6 +288,7 @@ impl Shed {
             pressure: RefCell::default(),
             measuring: Cell::new(false),
             measured: Cell::new(0),
+            wait: Cell::new(Duration::ZERO),
         })
     }
 
@@ -337,7 +340,21 @@ impl Shed {
         });
     }
 
+    /// Answers when a refusal is to come.
+    pub(crate) async fn rest(&self) {
+        if let Some(left) = self.left() {
+            // Nobody waits for anything here, so that the time is all there is to wait for.
+            let _ = tokio::time::timeout(left, std::future::pending::<()>()).await;
+        }
+    }
+
+    /// What is left of [`REST`] for who has just come to its turn.
+    fn left(&self) -> Option<Duration> {
+        REST.checked_sub(self.wait.get()).filter(|left| !left.is_zero())
+    }
+
     fn waited(&self, wait: Duration, now: SinceBoot) {
+        self.wait.set(wait);
         let mut pressure = self.pressure.borrow_mut();
         pressure.note(wait, millis(now));
         if let Some(of) = self.load.workers.get(self.worker) {

@@ -131,3 +131,15 @@ fn connections_are_counted_from_when_they_are_handed_over() {
     drop((idle, first, second));
     assert_eq!((load.of(0), load.connections()), ((0, 0), 0));
 }
+
+#[test]
+fn whoever_is_refused_waits_once() {
+    let shed = worker(&load());
+    let left = |waited: u64| {
+        shed.waited(Duration::from_millis(waited), at(5000));
+        shed.left()
+    };
+    assert_eq!(left(0), Some(REST));
+    assert_eq!(left(4), Some(Duration::from_millis(6)));
+    assert_eq!((left(10), left(60)), (None, None));
+}

@@ -34,7 +34,7 @@ use crate::{
     },
     refusal::{Refusal, Refused, limit_fields},
     session::{Renewed, SetCookie},
-    shed::{Class, REST, Reason},
+    shed::{Class, Reason},
     socket,
     upstream::scatter,
 };
@@ -175,13 +175,11 @@ impl Worker {
         let gate = &self.seen.now();
         let name = self.names.next();
         let origin = cors::allowed(&gate.config.cors, parts.headers.get(header::ORIGIN));
+        self.shed.measure(now, gate.node.clock());
         let _in_flight = match Class::of(parts.uri.path(), &gate.config) {
             Class::Health => None,
             class => match self.shed.enter(class, &gate.config.limits, now) {
-                Ok(in_flight) => {
-                    self.shed.measure(now, gate.node.clock());
-                    Some(in_flight)
-                }
+                Ok(in_flight) => Some(in_flight),
                 Err(reason) => {
                     let mut response = self.no_room(reason, name.as_str()).await;
                     cors::answer(&gate.config.cors, origin, response.headers_mut());
@@ -302,8 +300,7 @@ impl Worker {
     async fn no_room(&self, reason: Reason, name: &str) -> Response<Bytes> {
         self.gate.metrics.shed().count(reason);
         self.here.count(StatusCode::SERVICE_UNAVAILABLE.as_u16());
-        // Nobody waits for anything here, so that the time is all there is to wait for.
-        let _ = tokio::time::timeout(REST, std::future::pending::<()>()).await;
+        self.shed.rest().await;
         Refusal::overloaded(scatter(self.next_turn())).response(name)
     }
 }

@@ -43,7 +43,7 @@ use crate::{
     refusal::{Refusal, Refused},
     route::{Destination, Found, Routing},
     session::SetCookie,
-    shed::{Class, REST, Reason},
+    shed::{Class, Reason},
     socket::{self, Socket},
     tally::Verdict,
     trace::Name,
@@ -171,13 +171,11 @@ impl Worker {
         self.reach_as(gate);
         let origin = cors::allowed(&gate.config.cors, parts.headers.get(header::ORIGIN));
         let echoed = access::name(&parts);
+        self.shed.measure(now, gate.node.clock());
         let _in_flight = match Class::of(parts.uri.path(), &gate.config) {
             Class::Health => None,
             class => match self.shed.enter(class, &gate.config.limits, now) {
-                Ok(in_flight) => {
-                    self.shed.measure(now, gate.node.clock());
-                    Some(in_flight)
-                }
+                Ok(in_flight) => Some(in_flight),
                 Err(reason) => {
                     if !http_body::Body::is_end_stream(&body) {
                         connection.note_unwanted();
@@ -301,8 +299,7 @@ impl Worker {
     ) -> Response<Reply> {
         gate.metrics.shed().count(reason);
         self.here.count(StatusCode::SERVICE_UNAVAILABLE.as_u16());
-        // Nobody waits for anything here, so that the time is all there is to wait for.
-        let _ = tokio::time::timeout(REST, std::future::pending::<()>()).await;
+        self.shed.rest().await;
         let refused = Refusal::overloaded(scatter(self.next_turn()));
         let mut response = refused.response(name.as_str());
         cors::answer(&gate.config.cors, origin, response.headers_mut());
